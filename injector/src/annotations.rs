@@ -134,14 +134,17 @@ impl Key {
                 *list = if appends { list.union(&read) } else { read };
             }
             Field::Uids(field) => {
-                let read: UidSet = items.parse().map_err(|error: ranges::NotRanges| {
-                    format!("'{}' is not a user id or a range of them; write for example 0,1000-1010", error.item)
+                let read = each(items, |item| {
+                    item.parse::<UidSet>().map_err(|error: ranges::NotRanges| {
+                        format!("'{}' is not a user id or a range of them; write for example 0,1000-1010", error.item)
+                    })
                 })?;
+                let read = read.iter().fold(UidSet::default(), |all, one| all.union(one));
                 let list = field(&mut draft.capture);
                 *list = if appends { list.union(&read) } else { read };
             }
             Field::Cidrs(field) => {
-                let read = split(items).map(parse_cidr).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+                let read = each(items, |item| parse_cidr(item).map_err(|error| error.to_string()))?;
                 let list = field(&mut draft.capture);
                 if !appends {
                     list.clear();
@@ -171,27 +174,39 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(move |_| !text.trim().is_empty())
 }
 
-/// A name on a namespace needn't exist in every Pod; on a Pod it must, or it is a typing error.
-fn parse_ports(text: &str, scope: Scope, ports: &[ContainerPort]) -> Result<PortSet, String> {
-    let mut all = PortSet::default();
+/// Every item read, or all that is wrong with the list.
+fn each<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for item in split(text) {
-        let read = if item == "*" {
-            PortSet::new([(1, u16::MAX)])
-        } else if item.bytes().any(|byte| byte.is_ascii_alphabetic()) {
-            let named = ports.iter().filter(|port| port.name.as_deref() == Some(item));
-            if scope == Scope::Pod && named.clone().next().is_none() {
-                return Err(no_such_port(item, ports));
-            }
-            PortSet::of(named.filter(|port| port.is_tcp()).map(|port| port.port))
-        } else {
-            // on its own, the empty text would be the empty list
-            item.parse().ok().filter(|_| !item.is_empty()).ok_or_else(|| {
-                format!("'{item}' is not a port; write numbers from 1 to 65535, ranges, names of container ports, or *")
-            })?
-        };
-        all = all.union(&read);
+        match read(item) {
+            Ok(item) => all.push(item),
+            Err(message) => wrong.push(message),
+        }
     }
-    Ok(all)
+    if wrong.is_empty() { Ok(all) } else { Err(wrong.join("; ")) }
+}
+
+fn parse_ports(text: &str, scope: Scope, ports: &[ContainerPort]) -> Result<PortSet, String> {
+    let sets = each(text, |item| parse_port(item, scope, ports))?;
+    Ok(sets.iter().fold(PortSet::default(), |all, one| all.union(one)))
+}
+
+/// A name on a namespace needn't exist in every Pod; on a Pod it must, or it is a typing error.
+fn parse_port(item: &str, scope: Scope, ports: &[ContainerPort]) -> Result<PortSet, String> {
+    if item == "*" {
+        return Ok(PortSet::new([(1, u16::MAX)]));
+    }
+    if item.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        let named = ports.iter().filter(|port| port.name.as_deref() == Some(item));
+        if scope == Scope::Pod && named.clone().next().is_none() {
+            return Err(no_such_port(item, ports));
+        }
+        return Ok(PortSet::of(named.filter(|port| port.is_tcp()).map(|port| port.port)));
+    }
+    // on its own, the empty text would be the empty list
+    item.parse().ok().filter(|_| !item.is_empty()).ok_or_else(|| {
+        format!("'{item}' is not a port; write numbers from 1 to 65535, ranges, names of container ports, or *")
+    })
 }
 
 fn no_such_port(name: &str, ports: &[ContainerPort]) -> String {

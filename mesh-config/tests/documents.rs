@@ -6,7 +6,7 @@ use std::fmt::Write;
 fn hold(page: &str, text: &str) {
     let path = format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("docs can be written");
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(there, text, "{path} is out of date; run UPDATE_GOLDEN=1 cargo test -p mesh-config");
