@@ -11,12 +11,20 @@ shop() { k -n shop "$@"; }
 # in the shop's meshed client: curl, which nobody here wrote
 client() { shop exec deploy/client -c curl -- curl --silent --show-error --max-time 10 "$@"; }
 
-# step TEXT COMMAND...: shows what goes on; a failure prints the last lines and what to do
+# step TEXT COMMAND...: shows what goes on; a failure prints the last lines and what to do. (Not `if command`: bash would
+# then go on after the first thing in it that fails.)
 step() {
-  local text=$1 started=$SECONDS
+  local text=$1 started=$SECONDS status
   shift
   printf '\n\033[1m== %s\033[0m\n' "$text"
-  if ! "$@" 2>&1 | tee "$log"; then
+  set +e
+  (
+    set -e
+    "$@"
+  ) 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  set -e
+  if ((status != 0)); then
     printf '\n\033[1;31mfailed: %s\033[0m\nthe last lines:\n' "$text" >&2
     tail -n 20 "$log" >&2
     show_control_plane || true
@@ -53,7 +61,7 @@ before_policy() {
   echo "GET http://web/reviews/ (through nginx to reviews):"
   client http://web/reviews/ | cut -c1-100
   echo "redis through the mesh, opaque TCP:"
-  shop exec deploy/redis -c redis -- redis-cli -h redis SET greeting hello
+  shop exec deploy/client -c curl -- redis-cli -h redis SET greeting hello
 }
 
 apply_policy() {

@@ -10,7 +10,11 @@ use tokio::net::TcpStream;
 
 /// The same address, IPv4 where it is IPv4-mapped.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        // with its scope, which a link-local address can't be reached without
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Where a connection was going before it was redirected to us. A trait, so that tests need no NAT rules.
@@ -48,9 +52,11 @@ mod tests {
 
     #[test]
     fn mapped_addresses_become_ipv4() {
-        for (written, want) in
-            [("[::ffff:10.1.2.3]:80", "10.1.2.3:80"), ("[fd00::1]:80", "[fd00::1]:80"), ("10.0.0.1:1", "10.0.0.1:1")]
-        {
+        for (written, want) in [
+            ("[::ffff:10.1.2.3]:80", "10.1.2.3:80"),
+            ("[fe80::1%3]:80", "[fe80::1%3]:80"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+        ] {
             assert_eq!(canonical(written.parse().unwrap()), want.parse().unwrap(), "{written}");
         }
     }

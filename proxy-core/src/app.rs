@@ -4,20 +4,19 @@
 //! listening sockets; a connection that would burden the busier one is handed to the idler one. Nothing here knows where
 //! snapshots come from.
 
-use crate::addr::{self, OriginalDst};
-use crate::downstream::Downstream;
+use crate::accept::{self, Handed};
+use crate::addr::OriginalDst;
 use crate::drain::{Load, Phase, Phases};
-use crate::listen::{self, Backoff, Seldom};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Direction, Exchange, Telemetry};
+use crate::telemetry::{Direction, Telemetry};
 use crate::worker::{Shared, Worker};
-use crate::{alarm, error::Error, inbound, outbound};
+use crate::{alarm, listen};
 use arc_swap::ArcSwapOption;
 use std::net::{self, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::{io, thread, time::Duration};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -194,9 +193,6 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// An accepted connection on its way to the worker that serves it.
-type Handed = (Direction, net::TcpStream, SocketAddr);
-
 /// What a worker's thread begins with.
 struct Start {
     number: usize,
@@ -217,7 +213,7 @@ impl Start {
         for (direction, listener) in std::mem::take(&mut self.listeners) {
             match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let accept = accept(Rc::clone(&worker), direction, listener, Arc::clone(&self.hands));
+                    let accept = accept::accept(Rc::clone(&worker), direction, listener, Arc::clone(&self.hands));
                     accepting.push(tokio::task::spawn_local(accept));
                 }
                 Err(error) => tracing::error!(number = self.number, %error, "a worker cannot watch its listener"),
@@ -225,11 +221,7 @@ impl Start {
         }
         loop {
             tokio::select! {
-                Some((direction, stream, peer)) = self.handed.recv() => {
-                    if let Ok(stream) = TcpStream::from_std(stream) {
-                        serve(&worker, direction, stream, peer);
-                    }
-                }
+                Some(handed) = self.handed.recv() => accept::take(&worker, handed),
                 changed = self.changed.changed() => {
                     // the program has dropped its last handle: nobody can ask for anything any more
                     if changed.is_err() {
@@ -262,112 +254,5 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         every.tick().await;
         worker.pool.sweep();
-    }
-}
-
-async fn accept(
-    worker: Rc<Worker>,
-    direction: Direction,
-    listener: TcpListener,
-    hands: Arc<[mpsc::UnboundedSender<Handed>]>,
-) {
-    static FAILED: Seldom = Seldom::new();
-    let mut backoff = Backoff::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                backoff.accepted();
-                let to = idlest(&worker);
-                if to == worker.number {
-                    serve(&worker, direction, stream, peer);
-                } else if let Ok(stream) = stream.into_std() {
-                    // a worker that has ended resets it
-                    let _ = hands[to].send((direction, stream, peer));
-                }
-            }
-            Err(error) => {
-                if let Some(wait) = backoff.failed(&error) {
-                    if let Some(left_out) = FAILED.now() {
-                        tracing::error!(%error, left_out, "cannot accept connections; the limit of open files may be reached");
-                    }
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
-    }
-}
-
-/// The worker with clearly fewer connections than this one, if there is one.
-fn idlest(worker: &Worker) -> usize {
-    let loads = worker.shared.loads.iter().map(Load::connections).enumerate();
-    let own = worker.load().connections();
-    // one connection more isn't worth the detour through another thread
-    loads.min_by_key(|(_, load)| *load).filter(|(_, load)| load + 1 < own).map_or(worker.number, |(number, _)| number)
-}
-
-/// Begins a connection's life, in a task of its own.
-fn serve(worker: &Rc<Worker>, direction: Direction, stream: TcpStream, peer: SocketAddr) {
-    let worker = Rc::clone(worker);
-    let peer = addr::canonical(peer);
-    tokio::task::spawn_local(async move {
-        let counted = Counted::new(&worker);
-        listen::tune(&stream);
-        match admit(&worker, direction, &stream, peer) {
-            Ok((downstream, snapshot)) => match direction {
-                Direction::Inbound => inbound::connection(stream, downstream, snapshot).await,
-                Direction::Outbound => outbound::connection(stream, downstream, snapshot).await,
-            },
-            Err((original, error)) => refuse(&worker, direction, stream, peer, original, error),
-        }
-        drop(counted);
-    });
-}
-
-/// What must hold before a connection is looked into: there is a configuration, and it doesn't lead back to us.
-fn admit(
-    worker: &Rc<Worker>,
-    direction: Direction,
-    stream: &TcpStream,
-    peer: SocketAddr,
-) -> Result<(Rc<Downstream>, Arc<Snapshot>), (SocketAddr, Error)> {
-    let _ = direction;
-    let original = worker.shared.original_dst.original_dst(stream, peer);
-    // without an original destination nobody has redirected it: somebody has connected to this very port
-    let original = original.map_err(|_| (stream.local_addr().unwrap_or(peer), Error::LoopGuard))?;
-    listen::guard(original, &worker.shared.own_ports).map_err(|error| (original, error))?;
-    let snapshot = worker.snapshot().ok_or((original, Error::NotReady))?;
-    Ok((Rc::new(Downstream::new(Rc::clone(worker), peer, original)), snapshot))
-}
-
-fn refuse(
-    worker: &Worker,
-    direction: Direction,
-    stream: TcpStream,
-    peer: SocketAddr,
-    original: SocketAddr,
-    because: Error,
-) {
-    static REFUSED: Seldom = Seldom::new();
-    if let Some(left_out) = REFUSED.now() {
-        let direction = direction.as_str();
-        tracing::warn!(direction, %peer, %original, left_out, "connection reset: {because}");
-    }
-    Exchange::opaque(&worker.telemetry, worker.refused(direction), peer, original).failed(because);
-    listen::reset(stream);
-}
-
-/// A connection in the worker's load.
-struct Counted(Rc<Worker>);
-
-impl Counted {
-    fn new(worker: &Rc<Worker>) -> Counted {
-        worker.load().connection_opened();
-        Counted(Rc::clone(worker))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.load().connection_closed();
     }
 }

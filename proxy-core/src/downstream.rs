@@ -45,10 +45,6 @@ impl InFlight {
         InFlight { downstream: Rc::clone(downstream) }
     }
 
-    pub fn downstream(&self) -> &Rc<Downstream> {
-        &self.downstream
-    }
-
     pub fn meter(&self) -> &Meter {
         &self.downstream.meter
     }

@@ -1,5 +1,6 @@
 //! The data plane. Knows no Kubernetes, no files, no environment.
 
+pub mod accept;
 pub mod addr;
 pub mod alarm;
 pub mod app;

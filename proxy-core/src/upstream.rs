@@ -3,6 +3,7 @@
 //! been closed before the request was written to it.
 
 pub mod connect;
+pub mod multiplexed;
 pub mod pool;
 pub mod retry;
 

@@ -4,8 +4,10 @@
 use super::Namespace;
 use super::packet::become_user;
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -50,9 +52,36 @@ pub fn binary(namespace: &Namespace, uid: u32, gid: u32, path: &Path) -> Result<
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let mut command = tool(namespace, uid, gid, &format!("/proc/self/fd/{}", file.as_raw_fd()));
     command.arg0(path.file_name().unwrap_or_default());
+    let keep_open = move || {
+        let _ = &file;
+        Ok(())
+    };
     // SAFETY: nothing is done; the closure keeps the descriptor open as long as the command may be started
-    unsafe { command.pre_exec(move || if file.as_raw_fd() < 0 { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(()) }) };
+    unsafe { command.pre_exec(keep_open) };
     Ok(command)
+}
+
+/// A connection by such a user, maybe from an address of choice; an error is the kernel's own.
+pub fn connect(
+    namespace: &Namespace,
+    uid: u32,
+    gid: u32,
+    source: Option<IpAddr>,
+    to: SocketAddr,
+) -> std::io::Result<TcpStream> {
+    let connect = || {
+        become_user(uid, gid).map_err(std::io::Error::other)?;
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(source) = source {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(TcpStream::from(socket))
+    };
+    // the thread ends with the user that it became; the socket goes on belonging to that user
+    namespace.run(connect).map_err(std::io::Error::other)?
 }
 
 fn confine(uid: u32, gid: u32) -> std::io::Result<()> {

@@ -89,7 +89,8 @@ impl<'a> Proxy<'a> {
         until(what, || {
             ensure!(self.program.is_running()?, "outrigger-proxy ended: {}", self.program.stderr().join("\n"));
             let (status, page) = self.page(port, path)?;
-            Ok(good(status, &page).then_some(()))
+            ensure!(good(status, &page), "{status} {page}{}", self.program.stderr().join("\n"));
+            Ok(Some(()))
         })
     }
 
@@ -148,6 +149,15 @@ impl<'a> Proxy<'a> {
     pub fn access_log(&self) -> Result<Vec<Value>> {
         let lines = self.program.stdout();
         lines.iter().map(|line| serde_json::from_str(line).with_context(|| line.clone())).collect()
+    }
+
+    /// The access log, once it has at least so many lines.
+    pub fn await_log(&self, lines: usize) -> Result<Vec<Value>> {
+        until("enough lines in the access log", || {
+            let log = self.access_log()?;
+            ensure!(log.len() >= lines, "only {log:?}");
+            Ok(Some(log))
+        })
     }
 
     /// Waits until everything that was begun has ended and stands in the access log, and gives the log. What was refused

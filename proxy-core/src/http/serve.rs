@@ -6,7 +6,8 @@ use crate::alarm::Alarm;
 use crate::downstream::Downstream;
 use crate::drain::Phase;
 use crate::io::Io;
-use crate::upstream::pool::{CONNECTION_WINDOW, LocalExecutor, MOST_HEAD, STREAM_WINDOW};
+use crate::upstream::multiplexed::LocalExecutor;
+use crate::upstream::pool::{CONNECTION_WINDOW, MOST_HEAD, STREAM_WINDOW};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -49,13 +50,27 @@ where
     });
     if version == Version::HTTP_2 {
         let connection = http2().serve_connection(TokioIo::new(io), service);
-        watch(pin!(connection), &downstream, http2::Connection::graceful_shutdown, Phase::Draining).await;
+        // between two requests bytes come without being a request's (PING, SETTINGS)
+        let rules =
+            Rules { leave: http2::Connection::graceful_shutdown, leave_in: Phase::Draining, head_timeout: None };
+        watch(pin!(connection), &downstream, rules).await;
     } else {
         let connection = http1().serve_connection(TokioIo::new(io), service).with_upgrades();
         // while draining, an HTTP/1 caller learns it from its next answer: an idle connection that is closed under it may
         // cost it a request
-        watch(pin!(connection), &downstream, http1::UpgradeableConnection::graceful_shutdown, Phase::Stopping).await;
+        let leave = http1::UpgradeableConnection::graceful_shutdown;
+        let rules = Rules { leave, leave_in: Phase::Stopping, head_timeout: Some(HEAD_TIMEOUT) };
+        watch(pin!(connection), &downstream, rules).await;
     }
+}
+
+/// How a connection is ended.
+struct Rules<C> {
+    /// In order.
+    leave: fn(Pin<&mut C>),
+    leave_in: Phase,
+    /// How long a head may take.
+    head_timeout: Option<Duration>,
 }
 
 /// A header of more than a hundred fields is refused (431), and the destination's own `date` is enough.
@@ -76,14 +91,9 @@ fn http2() -> http2::Builder<LocalExecutor> {
     builder
 }
 
-/// Drives the connection, and ends it when it must: gracefully in the phase `leaves_in`, at once when the caller sends a
-/// head without end, or nothing is read of what is being answered.
-async fn watch<C: Future>(
-    mut connection: Pin<&mut C>,
-    downstream: &Downstream,
-    leave: fn(Pin<&mut C>),
-    leaves_in: Phase,
-) {
+/// Drives the connection, and ends it when it must: in order when the proxy leaves or nobody uses it, at once when the
+/// caller sends a head without end, or takes nothing of what it is answered.
+async fn watch<C: Future>(mut connection: Pin<&mut C>, downstream: &Downstream, rules: Rules<C>) {
     let alarm = Alarm::after(LOOK);
     let mut leaving = false;
     poll_fn(|cx: &mut Context<'_>| {
@@ -94,7 +104,7 @@ async fn watch<C: Future>(
             return Poll::Pending;
         }
         let meter = &downstream.meter;
-        if meter.head_takes().is_some_and(|takes| takes >= HEAD_TIMEOUT) {
+        if meter.head_takes().zip(rules.head_timeout).is_some_and(|(takes, timeout)| takes >= timeout) {
             return Poll::Ready(());
         }
         if meter.stuck() {
@@ -102,9 +112,9 @@ async fn watch<C: Future>(
             return Poll::Ready(());
         }
         let unused = meter.idle().is_some_and(|idle| idle >= KEEP_ALIVE);
-        if !leaving && (unused || downstream.worker.phase() >= leaves_in) {
+        if !leaving && (unused || downstream.worker.phase() >= rules.leave_in) {
             leaving = true;
-            leave(connection.as_mut());
+            (rules.leave)(connection.as_mut());
         }
         alarm.set(LOOK);
         // once more, since the alarm must know whom to wake, and leaving is done by polling

@@ -1,25 +1,26 @@
 //! One worker's connections to destinations that wait to be used again. Keyed by the address that they go to, since
 //! nothing else distinguishes them; shared by all callers of this worker.
 //!
-//! HTTP/1: those that are idle, the last one used first, so that what isn't needed ages and goes. HTTP/2: those that are
-//! open, each with many requests; a second one only when the first is full.
+//! HTTP/1: those that are idle, the last one used first, so that what isn't needed ages and goes. HTTP/2:
+//! [`multiplexed`](super::multiplexed).
 //!
 //! Whether a connection is still good is known without asking: its own task reads it before it writes the next request,
 //! and gives the request back unsent when the destination has closed.
 
 use super::connect::{Source, connect};
+use super::multiplexed::{Multiplexed, Stream};
 use crate::alarm::{self, Tick};
 use crate::error::Error;
 use crate::http::body::RequestBody;
 use http::Version;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::{future::poll_fn, pin::Pin, time::Duration};
-use tokio::{net::TcpStream, sync::watch};
+use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// What makes two connections interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,13 +31,10 @@ pub struct Key {
 
 /// Idle connections that are kept for one destination; MeshPolicy's default for `connections.max`.
 const MOST_IDLE: usize = 1024;
-/// Below the idle time after which most servers close (Go and Apache aside: nginx 75 s, Envoy 1 h).
-const IDLE: Duration = Duration::from_secs(60);
-/// Requests at once on one HTTP/2 connection, whatever the destination allows.
-const MOST_STREAMS: usize = 1000;
-/// Until the destination's SETTINGS have come (RFC 9113 6.5.2: not less is recommended).
-const FIRST_STREAMS: usize = 100;
-/// Flow control: enough for 1 GB/s at a millisecond, and a bound for what a slow caller makes us hold.
+/// Shorter than what most servers keep theirs for (nginx 75 s, Go's and Envoy's for ever or an hour): who closes first
+/// loses no request.
+pub const IDLE: Duration = Duration::from_secs(60);
+/// Flow control of HTTP/2: enough for 1 GB/s at a millisecond, and a bound for what a slow caller makes us hold.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// Of a message's head; Envoy's default is 60 KiB.
@@ -52,7 +50,7 @@ pub struct Pool {
 pub struct Slot {
     key: Key,
     http1: RefCell<Vec<Idle>>,
-    http2: RefCell<Multiplexed>,
+    http2: Rc<Multiplexed>,
 }
 
 #[derive(Debug)]
@@ -61,54 +59,11 @@ struct Idle {
     since: Tick,
 }
 
-#[derive(Debug, Default)]
-struct Multiplexed {
-    open: Vec<Rc<Shared>>,
-    /// One is being opened; those who wait for it hear how that ended.
-    opening: Option<watch::Receiver<Option<Result<(), Error>>>>,
-}
-
-/// An HTTP/2 connection.
-#[derive(Debug)]
-pub struct Shared {
-    sender: http2::SendRequest<RequestBody>,
-    /// Driven by its task; it alone knows how many streams the destination allows.
-    connection: Rc<RefCell<Connection>>,
-    streams: Cell<usize>,
-    idle_since: Cell<Tick>,
-    /// It must not be used for more.
-    retired: Cell<bool>,
-}
-
-type Connection = Pin<Box<http2::Connection<TokioIo<TcpStream>, RequestBody, LocalExecutor>>>;
-
 /// The right to use a connection. What is given back serves others; what is dropped is closed (HTTP/1).
 #[derive(Debug)]
 pub enum Lease {
     Http1(Rc<Slot>, http1::SendRequest<RequestBody>),
     Http2(Stream),
-}
-
-/// A stream of an HTTP/2 connection, counted.
-#[derive(Debug)]
-pub struct Stream(Rc<Shared>);
-
-impl Stream {
-    fn new(shared: &Rc<Shared>) -> Stream {
-        shared.streams.set(shared.streams.get() + 1);
-        Stream(Rc::clone(shared))
-    }
-
-    pub fn sender(&self) -> http2::SendRequest<RequestBody> {
-        self.0.sender.clone()
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get().saturating_sub(1));
-        self.0.idle_since.set(alarm::now());
-    }
 }
 
 impl Lease {
@@ -122,7 +77,7 @@ impl Lease {
     /// What is behind the connection couldn't deliver: nobody shall use it again.
     pub fn retire(self) {
         if let Lease::Http2(stream) = self {
-            stream.0.retired.set(true);
+            stream.retire();
         }
     }
 }
@@ -130,7 +85,7 @@ impl Lease {
 impl Pool {
     /// Where connections to a destination are kept. Whoever sends many requests there should hold it.
     pub fn slot(&self, key: Key) -> Rc<Slot> {
-        let slot = || Rc::new(Slot { key, http1: RefCell::default(), http2: RefCell::default() });
+        let slot = || Rc::new(Slot { key, http1: RefCell::default(), http2: Rc::default() });
         Rc::clone(self.slots.borrow_mut().entry(key).or_insert_with(slot))
     }
 
@@ -174,60 +129,23 @@ impl Slot {
 
     /// A new connection of HTTP/1.
     pub async fn open_http1(&self) -> Result<http1::SendRequest<RequestBody>, Error> {
-        handshake_http1(connect(self.key.address, self.key.source).await?).await
+        handshake(connect(self.key.address, self.key.source).await?).await
+    }
+
+    /// A stream of HTTP/2.
+    pub async fn stream(&self, fresh: bool) -> Result<Stream, Error> {
+        self.http2.stream(self.key, fresh).await
     }
 
     /// Takes a connection that was opened to see whether its destination speaks first.
     pub async fn adopt(&self, version: Version, opened: Option<TcpStream>) {
         if let Some(stream) = opened
             && version != Version::HTTP_2
-            && let Ok(mut sender) = handshake_http1(stream).await
+            && let Ok(mut sender) = handshake(stream).await
             && sender.ready().await.is_ok()
         {
             self.put(sender);
         }
-    }
-
-    /// A stream on a connection of HTTP/2, opened if there is none or all are full. With `fresh`, those that are open are
-    /// left to others: they lead to where the last try failed.
-    pub async fn stream(self: &Rc<Self>, fresh: bool) -> Result<Stream, Error> {
-        if fresh {
-            return Ok(Stream::new(&self.open_http2().await?));
-        }
-        loop {
-            let mut opening = {
-                let pool = &mut *self.http2.borrow_mut();
-                pool.open.retain(|shared| shared.is_good());
-                if let Some(shared) = pool.open.iter().find(|shared| shared.has_room()) {
-                    return Ok(Stream::new(shared));
-                }
-                pool.opening.get_or_insert_with(|| self.open_for_all()).clone()
-            };
-            let Ok(outcome) = opening.wait_for(Option::is_some).await.map(|outcome| outcome.unwrap_or(Ok(()))) else {
-                // the opening task died: the next one tries anew
-                self.http2.borrow_mut().opening = None;
-                return Err(Error::Internal);
-            };
-            outcome?;
-        }
-    }
-
-    /// Opens one connection for all who wait, in a task of its own: whoever came first may go.
-    fn open_for_all(self: &Rc<Self>) -> watch::Receiver<Option<Result<(), Error>>> {
-        let (done, opening) = watch::channel(None);
-        let slot = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let opened = slot.open_http2().await.map(drop);
-            slot.http2.borrow_mut().opening = None;
-            let _ = done.send(Some(opened));
-        });
-        opening
-    }
-
-    async fn open_http2(&self) -> Result<Rc<Shared>, Error> {
-        let shared = handshake_http2(connect(self.key.address, self.key.source).await?).await?;
-        self.http2.borrow_mut().open.push(Rc::clone(&shared));
-        Ok(shared)
     }
 
     fn sweep(&self) {
@@ -236,60 +154,21 @@ impl Slot {
         let stale = idle.iter().take_while(|idle| idle.since.elapsed() >= IDLE).count();
         idle.drain(..stale);
         idle.retain(|idle| !idle.sender.is_closed());
-        self.http2.borrow_mut().open.retain(|shared| {
-            shared.is_good() && (shared.streams.get() > 0 || shared.idle_since.get().elapsed() < IDLE)
-        });
+        self.http2.sweep();
     }
 
     fn is_empty(&self) -> bool {
-        let http2 = self.http2.borrow();
-        self.http1.borrow().is_empty() && http2.open.is_empty() && http2.opening.is_none()
+        self.http1.borrow().is_empty() && self.http2.is_empty()
     }
 }
 
-impl Shared {
-    fn has_room(&self) -> bool {
-        let allowed = || self.connection.borrow().current_max_send_streams().clamp(1, MOST_STREAMS);
-        self.streams.get() == 0 || self.streams.get() < allowed()
-    }
-
-    fn is_good(&self) -> bool {
-        !self.retired.get() && !self.sender.is_closed()
-    }
-}
-
-async fn handshake_http1(stream: TcpStream) -> Result<http1::SendRequest<RequestBody>, Error> {
+async fn handshake(stream: TcpStream) -> Result<http1::SendRequest<RequestBody>, Error> {
     let mut builder = http1::Builder::new();
     builder.max_header_size(MOST_HEAD as usize);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| Error::ConnectFailed)?;
     // how it ends, its last request hears
     tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
     Ok(sender)
-}
-
-async fn handshake_http2(stream: TcpStream) -> Result<Rc<Shared>, Error> {
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_max_send_streams(FIRST_STREAMS)
-        .max_header_list_size(MOST_HEAD);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| Error::ConnectReset)?;
-    let connection = Rc::new(RefCell::new(Box::pin(connection)));
-    let driven = Rc::clone(&connection);
-    tokio::task::spawn_local(poll_fn(move |cx| driven.borrow_mut().as_mut().poll(cx).map(drop)));
-    let idle_since = Cell::new(alarm::now());
-    Ok(Rc::new(Shared { sender, connection, streams: Cell::new(0), idle_since, retired: Cell::new(false) }))
-}
-
-/// hyper's tasks of HTTP/2 stay on their thread.
-#[derive(Clone, Copy, Debug)]
-pub struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move { drop(task.await) });
-    }
 }
 
 #[cfg(test)]

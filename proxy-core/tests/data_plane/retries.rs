@@ -105,6 +105,57 @@ async fn through_both_proxies_an_application_that_starts_late_is_reached() {
     .await;
 }
 
+#[tokio::test]
+async fn through_both_proxies_an_application_that_breaks_off_is_asked_again_only_where_that_is_the_same() {
+    within(async {
+        for (method, status, text) in [
+            ("GET", 200, "ok"),
+            (
+                "POST",
+                503,
+                "outrigger: the application closed its connection to the destination's proxy before it answered (UC)\n",
+            ),
+        ] {
+            let (listener, app) = listen().await;
+            let called = Proxy::plain(app);
+            let calling = Proxy::plain(called.inbound);
+            tokio::spawn(async move {
+                let (mut first, _) = listener.accept().await.unwrap();
+                read_head(&mut first).await;
+                drop(first);
+                let (mut second, _) = listener.accept().await.unwrap();
+                read_head(&mut second).await;
+                second.write_all(OK).await.unwrap();
+            });
+            let got = call(calling.outbound, request(method, "/", "")).await;
+            assert_eq!((got.status, got.text.as_str()), (status, text), "{method}");
+            assert!(!got.headers.contains_key("x-outrigger-undelivered"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn through_both_proxies_a_grpc_application_that_starts_late_is_reached() {
+    within(async {
+        let address = closed_port().await;
+        let called = Proxy::plain(address);
+        let calling = Proxy::plain(called.inbound);
+        let mut asked = request("POST", "http://called.shop/shop.Called/Ask", "once");
+        asked.headers_mut().remove("host");
+        asked.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let asking = tokio::spawn(http2_caller(calling.outbound).await.send_request(asked));
+        let listener = opens_late(address, &calling).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = hyper::service::service_fn(|_| async { Ok::<_, Infallible>(text(200, "ok")) });
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
+        let got = read(asking.await.unwrap().unwrap()).await;
+        assert_eq!((got.text.as_str(), got.headers.get("grpc-status")), ("ok", None));
+    })
+    .await;
+}
+
 /// Answers the first request, closes the connection upon `how`, and answers on the next one.
 async fn closes_after_one(listener: TcpListener, closes: impl AsyncFnOnce(TcpStream)) -> Vec<String> {
     let (mut first, _) = listener.accept().await.unwrap();
