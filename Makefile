@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # images hold nothing but one binary, so it carries its libc; only with --target, or procedural macros would be static too
 STATIC := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static"
 
-.PHONY: help check test e2e images demo demo-down fmt clippy unit doc deny arrows orphans generated netns crd clean-cluster
+.PHONY: help check test e2e images demo demo-down fmt clippy unit doc deny arrows orphans generated netns cluster-lifecycle clean-cluster
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -25,6 +25,7 @@ unit: ## unit and in-process tests; they also hold generated files up to date (r
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet --document-private-items
 deny: ## licences, bans, duplicate versions, sources
+	cargo fetch --locked --quiet
 	scripts/cargo-deny.sh --offline --all-features check --hide-inclusion-graph bans licenses sources
 arrows: ## which crate may import which
 	scripts/arrows.sh
@@ -43,5 +44,7 @@ demo: ## the main job on a real cluster, shown on the terminal (CLUSTER=local|ki
 	scripts/demo.sh up
 demo-down: ## removes all of it
 	scripts/demo.sh down
+cluster-lifecycle: ## the local cluster comes and goes without a trace, also when it is cut off (root; two to three minutes)
+	e2e/cluster/lifecycle-test.sh
 clean-cluster: ## takes the local cluster down
 	e2e/cluster/down.sh

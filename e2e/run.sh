@@ -7,6 +7,8 @@ source e2e/lib.sh
 
 main() {
   need_tools
+  # the cluster itself first, unless only some tests were asked for
+  if [ "$CLUSTER" = local ] && (($# == 0)); then e2e/cluster/lifecycle-test.sh; fi
   make --no-print-directory images
   cargo test --locked --quiet --no-run -p e2e --features cluster --test 'cluster_*'
   trap finish EXIT

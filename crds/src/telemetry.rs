@@ -34,7 +34,7 @@ pub struct Telemetry {
 )]
 pub struct AccessLog {
     /// Text, JSON, or None for no lines at all. Unset: what a less specific policy says, else what the Pod was injected
-    /// with (annotation outrigger.dev/access-log; without it None). Example: JSON.
+    /// with (proxy.accessLog of mesh.yaml; without it None). Example: JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<LogFormat>,
     /// Which requests are written, up to 256 characters: comparisons of status (a number) and duration (such as 1s or

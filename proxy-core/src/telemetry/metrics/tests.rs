@@ -110,7 +110,7 @@ fn the_docs_page_of_the_access_log_is_current() {
     let mut page = String::from(
         "# Access log\n\n<!-- Written by a test of proxy-core from its tables; UPDATE_GOLDEN=1 refreshes it. -->\n\n\
          One line on standard output for each request or opaque connection, when it ends. It is off unless a policy's\n\
-         `telemetry.accessLog` or the Pod's `outrigger.dev/access-log` asks for `Text` or `JSON`; a policy's `filter`\n\
+         `telemetry.accessLog` or `proxy.accessLog` of mesh.yaml asks for `Text` or `JSON`; a policy's `filter`\n\
          chooses which requests are written.\n\n\
          The text format has the fields in this order with a space between (method, path and protocol in one pair of\n\
          quotes; absent ones are `-`); JSON has them by name, and leaves absent ones out. Texts that peers send are\n\
