@@ -7,6 +7,7 @@ if [ -z "${CLUSTER:-}" ]; then
 fi
 KIND_NAME=${KIND_NAME:-outrigger}
 cache=${OUTRIGGER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/outrigger}
+PATH=$cache/bin:$PATH
 
 die() {
   echo "error: $1" >&2
@@ -22,7 +23,6 @@ need_tools() {
       ;;
     kind)
       command -v docker > /dev/null || die "CLUSTER=kind needs Docker" "install it, or choose CLUSTER=local"
-      PATH=$cache/bin:$PATH
       command -v kind > /dev/null || GOBIN=$cache/bin go install sigs.k8s.io/kind@v0.31.0
       ;;
     current) kubectl version > /dev/null || die "no cluster answers" "point KUBECONFIG at one" ;;
@@ -45,7 +45,8 @@ cluster_down() {
   case $CLUSTER in
     local) e2e/cluster/down.sh ;;
     kind) kind delete cluster --name "$KIND_NAME" ;;
-    current) kubectl delete -k manifests/default --ignore-not-found --wait=false ;;
+    # deleting the definition would delete every policy in somebody's cluster
+    current) echo "CLUSTER=current: Outrigger stays installed; to remove it and all policies: kubectl delete -k manifests/default" ;;
   esac
 }
 
@@ -75,6 +76,8 @@ load_images() {
 
 install_outrigger() {
   in_cluster kubectl apply -k manifests/default
+  # in a cluster that was up already, an image of the same name may be a newer one
+  in_cluster kubectl -n outrigger-system rollout restart deployment
   in_cluster kubectl -n outrigger-system rollout status deployment --timeout=180s
 }
 

@@ -16,7 +16,7 @@ PROGRAMS=(
   conntrack=conntrack ipset=ipset iptables=iptables ip6tables=iptables nft=nftables ip=iproute2
   openssl=openssl curl=curl pgrep=procps sysctl=procps ps=procps
   setcap=libcap2-bin setsid=util-linux nsenter=util-linux unshare=util-linux flock=util-linux
-  python3=python3 cc=gcc dpkg-deb=dpkg
+  python3=python3 cc=gcc dpkg-deb=dpkg make=make git=git
 )
 # FILE=PACKAGE: the same for what is no program.
 FILES=(

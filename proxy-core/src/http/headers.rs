@@ -91,7 +91,9 @@ impl RequestHead {
 /// could judge then (RFC 9113 dropped it, and a server answers in HTTP/1.1 when it isn't asked).
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     let named = tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    named && !tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c"))
+    // what isn't a list of tokens could hide it from us and not from the server
+    let readable = headers.get_all(header::UPGRADE).into_iter().all(|value| value.to_str().is_ok());
+    named && readable && !tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c"))
 }
 
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -125,11 +127,13 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen, upgrade: bool) {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
     }
+    if seen.upgrade {
+        headers.remove(HTTP2_SETTINGS);
+    }
     if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     } else if seen.upgrade {
         headers.remove(header::UPGRADE);
-        headers.remove(HTTP2_SETTINGS);
     }
 }
 
@@ -181,8 +185,11 @@ pub struct AnswerHead {
 pub fn forward_answer(status: StatusCode, headers: &mut HeaderMap) -> AnswerHead {
     let seen = look(headers);
     strip_hop_by_hop(headers, seen, seen.upgrade && status == StatusCode::SWITCHING_PROTOCOLS);
-    let undelivered =
-        if seen.undelivered { headers.remove(UNDELIVERED).map(|value| Undelivered::of(&value)) } else { None };
+    let sign = if seen.undelivered { headers.remove(UNDELIVERED) } else { None };
+    // only beside the status that our inbound proxy gives it: another's answer that was given isn't given again
+    let unavailable = status == StatusCode::SERVICE_UNAVAILABLE
+        || (seen.grpc && headers.get("grpc-status").is_some_and(|code| code == "14"));
+    let undelivered = sign.filter(|_| unavailable).map(|value| Undelivered::of(&value));
     AnswerHead { undelivered, grpc: seen.grpc }
 }
 

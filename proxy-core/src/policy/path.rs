@@ -9,8 +9,11 @@
 //! | lax | `%XX` decoded until nothing changes, `\` taken for `/`, `;…` cut from each segment, then as plain | the most lenient |
 //!
 //! A Deny matches if any reading does; an Allow only if plain and lax both do. So an application sees no path by another
-//! name than the policy did, however it reads. A path with control characters or overlong UTF-8 (`%00`, `%c0%af`) is
-//! *ambiguous*: it is written to be misread, so every Deny with paths matches it and no Allow with paths does.
+//! name than the policy did, however it reads. A path that is written to be misread is *ambiguous*: every Deny with paths
+//! matches it, and no Allow with paths does. That is one with control characters or overlong UTF-8 (`%00`, `%c0%af`), one
+//! whose second decoding gives a character that structures paths (`%252e`, `%252f`), and one with `.` or `..` that only
+//! some servers see (`..;`, `..\`): servers differ in the order in which they cut, decode and resolve, and there are more
+//! orders than readings.
 //!
 //! What is not done: upper and lower case differ, and so do `/a` and `/a/` for an exact match. The path that is
 //! forwarded is the raw one: a mesh doesn't change what the application sees.
@@ -44,7 +47,11 @@ impl<'a> Readings<'a> {
             }
             (all, layers) = (next.into_owned(), layers + 1);
         }
-        let ambiguous = layers == LAYERS || is_ambiguous(&once) || is_ambiguous(&all);
+        let ambiguous = layers == LAYERS
+            || is_ambiguous(&once)
+            || is_ambiguous(&all)
+            || hides_structure(&once)
+            || disguises_dots(&all);
         let lax: Vec<u8> = all.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
         Readings { raw, plain: Some(resolved(&once, false)), lax: Some(resolved(&lax, true)), ambiguous }
     }
@@ -78,6 +85,21 @@ fn is_plain(path: &[u8]) -> bool {
 fn is_ambiguous(path: &[u8]) -> bool {
     // C0 and C1 begin no valid UTF-8: they are how an ASCII character is smuggled past a check
     path.iter().any(|byte| matches!(byte, 0..0x20 | 0x7f | 0xc0 | 0xc1))
+}
+
+/// Whether decoding what was decoded once gives a character that structures paths.
+fn hides_structure(once: &[u8]) -> bool {
+    let hidden = once.windows(3).filter(|window| window[0] == b'%').map(percent_decoded);
+    hidden.into_iter().any(|decoded| matches!(*decoded, [b'.' | b'/' | b'\\' | b';' | b'%']))
+}
+
+/// Whether there is a `.` or `..` that is one only for servers that cut parameters, or take `\` for `/`.
+fn disguises_dots(decoded: &[u8]) -> bool {
+    let backslash = decoded.contains(&b'\\');
+    decoded.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        matches!(name, b"." | b"..") && (backslash || name.len() < segment.len())
+    })
 }
 
 /// `%XX` replaced by its byte; what is not of that form stays.
@@ -150,9 +172,8 @@ mod tests {
             ("/x/..", "/", "/"),
             ("/admin;v=1", "/admin;v=1", "/admin"),
             ("/admin%3Bv=1", "/admin;v=1", "/admin"),
-            ("/x/..;/admin", "/x/..;/admin", "/admin"),
             ("/;a/admin", "/;a/admin", "/admin"),
-            ("/x/..%5cadmin", "/x/..\\admin", "/admin"),
+            ("/x%5cadmin", "/x\\admin", "/x/admin"),
             ("/%2561dmin", "/%61dmin", "/admin"),
             ("/%zz%6", "/%zz%6", "/%zz%6"),
             ("/caf%c3%a9", "/café", "/café"),
@@ -168,7 +189,22 @@ mod tests {
 
     #[test]
     fn what_is_written_to_be_misread_is_ambiguous() {
-        for raw in ["/admin%00", "/%0aadmin", "/%c0%afadmin", "/%2500", "/%25252561", "/a\u{7f}"] {
+        for raw in [
+            "/admin%00",
+            "/%0aadmin",
+            "/%c0%afadmin",
+            "/%2500",
+            "/%25252561",
+            "/a\u{7f}",
+            "/x/..;/admin",
+            "/x/..%3badmin/admin",
+            "/x/..%5cadmin",
+            "/x%5c../admin",
+            "/x%252f..%252fadmin",
+            // cut, decoded once, not resolved again: /admin/%2e%2e/y to some servers, /y to others
+            "/x/..;/admin/%252e%252e/y",
+            "/public/..;/admin/..%3B/public/y",
+        ] {
             assert!(Readings::new(raw).ambiguous, "{raw}");
         }
     }

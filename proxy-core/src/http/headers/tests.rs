@@ -105,6 +105,23 @@ fn an_answer_loses_our_sign_and_tells_it() {
 }
 
 #[test]
+fn our_sign_beside_another_status_is_taken_off_and_not_believed() {
+    let mut headers = HeaderMap::new();
+    headers.insert(UNDELIVERED, "connect".parse().unwrap());
+    assert_eq!(forward_answer(StatusCode::OK, &mut headers).undelivered, None);
+    assert!(headers.is_empty());
+}
+
+#[test]
+fn an_upgrade_that_cannot_be_read_is_none() {
+    let mut request = parts(Method::GET, Version::HTTP_11, &[("host", "a"), ("connection", "upgrade")]);
+    request.headers.insert("upgrade", HeaderValue::from_bytes(b"h2c, \x80").unwrap());
+    request.headers.insert("http2-settings", "AAMAAABk".parse().unwrap());
+    forward_request(&mut request, true);
+    assert_eq!(fields(&request.headers), [("host", "a")]);
+}
+
+#[test]
 fn only_an_answer_that_switches_keeps_its_upgrade() {
     for (status, kept) in [(StatusCode::SWITCHING_PROTOCOLS, 2), (StatusCode::OK, 0)] {
         let mut headers = HeaderMap::new();
