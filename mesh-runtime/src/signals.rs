@@ -95,35 +95,24 @@ mod tests {
         assert!(shutdown.is_requested());
     }
 
-    /// Signals reach a whole process, so they are tried on a child: this test binary, running `as_a_child` alone.
+    /// Signals reach a whole process, so they are tried on `examples/until_signalled.rs`, which `cargo test` builds too.
     fn child_after(signals: &[&str]) -> (Vec<String>, Option<i32>) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "signals::tests::as_a_child", "--ignored", "--nocapture"])
+        let own = std::env::current_exe().unwrap();
+        let program = own.ancestors().nth(2).unwrap().join("examples/until_signalled");
+        let mut child = Command::new(&program)
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{}: {error}; cargo build -p mesh-runtime --examples", program.display()));
         let mut said = Vec::new();
         let mut signals = signals.iter();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let Some(word) = line.unwrap().split("child: ").nth(1).map(str::to_owned) else { continue };
-            said.push(word);
+            said.push(line.unwrap());
             if let Some(name) = signals.next() {
                 let kill = format!("kill -{name} {}", child.id());
                 assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
             }
         }
         (said, child.wait().unwrap().code())
-    }
-
-    #[tokio::test]
-    #[ignore = "the other half of the tests below, which start it in a process of its own"]
-    async fn as_a_child() {
-        let shutdown = Shutdown::on_signals().unwrap();
-        println!("\nchild: running");
-        shutdown.requested().await;
-        println!("\nchild: stopping");
-        let long_drain = std::future::pending::<()>();
-        long_drain.await;
     }
 
     #[test]
